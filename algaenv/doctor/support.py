@@ -24,8 +24,8 @@ from algaenv.doctor.subject import Subject
 from algaenv.drivers.state.private_files import make_private_directory
 from algaenv.model.isolated import authored_spec
 from algaenv.model.problem import AlgaenvError
+from algaenv.reconcile.endpoints import services_of
 from algaenv.reconcile.log_records import entry_text
-from algaenv.reconcile.logs import services_of
 from algaenv.system.files import write_atomic
 
 DIRECTORY: Final = "support"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -236,6 +235,8 @@ def _damaged_bundles(
     content: ContentHost,
 ) -> Mapping[Address, tuple[Drift, ...]]:
     """Bundles whose bytes are not those that their key names; each is downloaded once."""
+    import tempfile
+
     damaged: dict[Address, tuple[Drift, ...]] = {}
     with tempfile.TemporaryDirectory(prefix="algaenv-drift-") as directory:
         for address in found:

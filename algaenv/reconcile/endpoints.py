@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import quote
 
 from algaenv.bundle import layout
-from algaenv.model.intent import BundledGateway, ManagedDatabase
+from algaenv.model.intent import BundledGateway, Intent, ManagedDatabase
 from algaenv.model.kind import RELEASE
 from algaenv.model.lock import Lock
 from algaenv.model.problem import Problem, Refused
@@ -42,6 +42,15 @@ def portals_of(ui: object) -> tuple[str, ...]:
     hooks = ui.get("hooks")
     in_both = isinstance(hooks, Mapping) and CLIENT_MENU in hooks
     return ("msp", "client") if in_both else ("msp",)
+
+
+def services_of(intent: Intent) -> tuple[str, ...]:
+    """The services of an environment, in the order in which they are started."""
+    found = ["store", "redis"]
+    found += ["database"] if isinstance(intent.database, ManagedDatabase) else []
+    found += ["runner"]
+    found += ["gateway"] if isinstance(intent.gateway, BundledGateway) else []
+    return (*found, *(it.name for it in intent.services))
 
 
 def service_endpoints(lock: Lock, resource: Resource) -> Mapping[str, str]:

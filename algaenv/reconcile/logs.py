@@ -13,12 +13,13 @@ from contextlib import closing, suppress
 from typing import Final
 
 from algaenv.bundle.value import dataclass, replace
-from algaenv.model.intent import BundledGateway, Intent, ManagedDatabase
+from algaenv.model.intent import Intent
 from algaenv.model.kind import KINDS
 from algaenv.model.lock import Environment
 from algaenv.model.log import LogEntry, LogLine, LogQuery
 from algaenv.model.problem import AlgaenvError, Problem, Refused
 from algaenv.model.secret_mask import SecretMask
+from algaenv.reconcile.endpoints import services_of
 from algaenv.reconcile.log_records import LineParser, entry_text
 from algaenv.reconcile.protocols import LogReader, ReadsLog, Runtime
 
@@ -47,15 +48,6 @@ class LogSelection:
     services: frozenset[str]
     extensions: frozenset[str]
     read: tuple[str, ...]
-
-
-def services_of(intent: Intent) -> tuple[str, ...]:
-    """The services of an environment, in the order in which they are started."""
-    found = ["store", "redis"]
-    found += ["database"] if isinstance(intent.database, ManagedDatabase) else []
-    found += ["runner"]
-    found += ["gateway"] if isinstance(intent.gateway, BundledGateway) else []
-    return (*found, *(it.name for it in intent.services))
 
 
 def select_sources(names: Sequence[str], intent: Intent) -> LogSelection:

@@ -21,8 +21,12 @@ from algaenv.plan.app_variables import app_variables
 from algaenv.plan.desired import page_url, predicted_ids
 from algaenv.plan.readiness import endpoint_probe
 from algaenv.reconcile.converge import Backends, PlanResult
-from algaenv.reconcile.endpoints import call_url, portal_urls, service_endpoints
-from algaenv.reconcile.logs import services_of
+from algaenv.reconcile.endpoints import (
+    call_url,
+    portal_urls,
+    service_endpoints,
+    services_of,
+)
 from algaenv.reconcile.protocols import Lowered, Prober
 
 _SECONDS = 5.0

@@ -18,8 +18,8 @@ from algaenv.model.resource import Resource
 from algaenv.model.secret import Secret
 from algaenv.model.service import ServiceIntent, ServicePort
 from algaenv.plan.app_variables import app_variables
-from algaenv.reconcile.endpoints import service_endpoints
-from algaenv.reconcile.logs import select_sources, services_of
+from algaenv.reconcile.endpoints import service_endpoints, services_of
+from algaenv.reconcile.logs import select_sources
 from algaenv.reconcile.protocols import Lowered
 from algaenv.reconcile.status import empty_status
 from algaenv.runtimes.author_services import addresses_here

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import re
-import tarfile
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -217,6 +216,8 @@ def _files(container: str, body: ContainerSpec, engine: Engine) -> Iterator[Drif
     wanted = {name: text.encode() for name, text in reveal_all(body.injected[1]).items()}
     if not wanted:
         return
+    import tarfile
+
     live: dict[str, tuple[bytes, float]] = {}
     try:
         content = engine.read_prefix(f"/containers/{container}/archive", {"path": ETC}, _FILES)
